@@ -68,14 +68,14 @@ for subject in store.subjects:
             for clip, value in zip(clips, of_clips, strict=True)
         ]
 
-    # The curve: what is decoded after training on fewer clips.
+    # The curve: what is decoded after training on fewer clips. (Structure from images would not depend on them.)
     table = store.samples(subject)
     train = np.flatnonzero((table["split"] == "train") & (table["task"] == "videos"))
     shown = table["stimulus"].to_numpy()[train]
     order = np.random.default_rng(0).permutation(np.unique(shown))
     truth = true_targets(system, store, test.stimuli.tolist())
     for count in sorted({len(order) // 8, len(order) // 4, len(order) // 2, len(order)}):
-        fitted = nr.load_system("mind-animator", first_stage_only=True, device="cpu").fit(
+        fitted = nr.load_system("mind-animator", first_stage_only=True, structure="clips", device="cpu").fit(
             store, subject, task="videos", samples=train[np.isin(shown, order[:count])]
         )
         found = fitted.decode(test.labeled_responses())

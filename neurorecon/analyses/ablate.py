@@ -672,6 +672,7 @@ def compute_ablation(
             "metric_weights": weights,
             "roi": job.roi,
             "voxels": len(job.store.voxels(subject, job.roi)),
+            "learned_elsewhere": job.system.elsewhere_ if job.fitted else job.system.learned_elsewhere(job.training()),
             "stimuli": len(ids),
             "seeds": job.seeds,
             "cells": [cell.name for cell in cells],

@@ -350,7 +350,8 @@ def _add_refits(part: Part, job: Job, train: Recordings, test: Recordings) -> No
             drawn: dict[str, list[float]] = {}
             orders = stimulus_permutations(len(unique), settings.n_refits, settings.seed, within)
             for order in tqdm(orders, desc=null, unit="fit", disable=not job.compute.progress, leave=False):
-                paired = train.showing(stimuli.map(dict(zip(unique, unique[order], strict=True))).to_numpy(str))
+                names = stimuli.map(dict(zip(unique, unique[order], strict=True))).to_numpy(str)
+                paired = train.showing(names, within=None if within is None else "category")
                 system, quiet = clone(job.system), replace(job.compute, progress=False)
                 responses = test.labeled_responses().astype(np.float64)
                 decoded = system.fit_decode(job.store, job.subject, responses, samples=paired, compute=quiet)

@@ -553,7 +553,10 @@ def _model_text(
     trained = [
         ["data", data["title"]], ["subject", subject], ["task", about["task"]], ["ROI", roi],
         ["voxels", f"{len(system.voxels_):,}"], ["training samples", f"{about['samples']:,}"],
-        ["training stimuli", f"{about['stimuli']:,}, listed in `system.json`"], ["store", data["name"]],
+        ["training stimuli", f"{about['stimuli']:,}, listed in `system.json`"],
+        *([f"{name} was learned from", f"{of['stimuli']:,} images of the task {of['task']} (their {of['target']})"]
+          for name, of in system.elsewhere_.items()),
+        ["store", data["name"]],
         ["snapshot", about["snapshot"] or "-"], ["digest of the store", about["digest"]],
         ["split column", about.get("split_column") or "the split that the store was built with"],
         ["responses centered within", about.get("centered", "no")], ["scaled within", about.get("scaled", "no")],

@@ -465,6 +465,7 @@ class _Mapper(FittedSystem):
         part_maps: dict[str, np.ndarray] = {}
         for name, spec in specs.items():
             parts, deviation, sample = targets[name]
+            own = exchange
             used = np.ones(len(table), dtype=bool)
             if spec.roi is not None:
                 used = np.isin(table.index.to_numpy(), store.voxels(self.subject, spec.roi).index.to_numpy())
@@ -482,12 +483,13 @@ class _Mapper(FittedSystem):
                 mapped = self._network(name, masks, parts, deviation)
             else:
                 train, source, moved = self.train, spec.source, orders[0]
-                if name in system.elsewhere_ and (other := train.elsewhere(str(spec.elsewhere))) is not None:
+                if name in system.elsewhere_ and (other := train.elsewhere()) is not None:
                     train, source = other, str(spec.elsewhere)
-                    unit, _ = choose_units(
+                    own, _ = choose_units(
                         store, self.subject, train.task, [source], (train.table, train.table), settings.exchange
                     )
-                    moved = self._orders(train.table, unit.unit)
+                    moved = self._orders(train.table, own.unit)
+                    said = [*said, *(f"{name}, learned from images: {text}" for text in own.warnings)]
                 outputs = _read(spec.part(train.target(source)), sample.columns)
                 mapped = self._ridge(
                     name, spec.standardize, used, masks, parts, deviation, sample, train, outputs, moved
@@ -497,13 +499,13 @@ class _Mapper(FittedSystem):
                 found[f"{kind}_{name}"] = mapped.value[0]
                 part_maps |= {name: mapped.value[1:].astype(np.float32)} if parts else {}
             if mapped.value is not None and mapped.p is not None:
-                p = mapped.p if exchange.valid else np.full_like(mapped.p, np.nan)
+                p = mapped.p if own.valid else np.full_like(mapped.p, np.nan)
                 tested = [false_discovery_rate(line, settings.fdr) for line in p]
                 significant = np.stack([rejected for rejected, _ in tested])
                 found[f"p_{name}"], found[f"q_{name}"] = p[0], tested[0][1]
                 found[f"significant_{name}"] = significant[0]
             for place, part in enumerate(["all", *parts]):
-                p_rois = mapped.p_rois[:, place] if exchange.valid else np.full(len(masks), np.nan)
+                p_rois = mapped.p_rois[:, place] if own.valid else np.full(len(masks), np.nan)
                 q = false_discovery_rate(p_rois, settings.fdr)[1]
                 for number, (roi, mask) in enumerate(masks.items()):
                     line = {"roi": roi, "band": name} | ({"part": part} if place else {})
@@ -528,6 +530,7 @@ class _Mapper(FittedSystem):
                 "targets": list(dict.fromkeys(sources)),
                 "options": {key: plain_parameter(value) for key, value in system.get_params(deep=False).items()},
                 "voxels": len(table),
+                "learned_elsewhere": system.elsewhere_,
                 "train_samples": len(self.train.table),
                 "test_stimuli": int(self.test.table["stimulus"].nunique()),
                 "interval": "bootstrap over test stimuli" if kind == "importance" else f"jackknife, {GROUPS} groups",

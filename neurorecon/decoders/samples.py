@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.io.tensors import block_digest
+from neurorecon.stats import stimulus_permutations
 from neurorecon.store import selection
 from neurorecon.store.responses import choose_centering
 from neurorecon.store.selection import volume_numbers
@@ -252,8 +253,8 @@ class Recordings:
         Rows of the subject's table of voxels.
     center, scale : {"session", "run"}, optional
         What responses were centered and scaled within when they were read.
-    repaired : bool
-        Samples were paired with other stimuli than they showed, see :meth:`showing`.
+    repaired : {"no", "freely", "category"}
+        Whether samples were paired with other stimuli than they showed, see :meth:`showing`.
     """
 
     store: Store | None
@@ -265,8 +266,9 @@ class Recordings:
     voxels: np.ndarray
     center: Within | None = None
     scale: Within | None = None
-    repaired: bool = False
+    repaired: Literal["no", "freely", "category"] = "no"
     _targets: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _elsewhere: dict[str, Recordings] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def read(
@@ -418,8 +420,15 @@ class Recordings:
         table = self.table.iloc[where].reset_index(drop=True)
         return replace(self, responses=self.responses[where], table=table)
 
-    def showing(self, stimuli: ArrayLike) -> Recordings:
-        """Return the same samples, paired with other stimuli."""
+    def showing(self, stimuli: ArrayLike, *, within: Literal["category"] | None = None) -> Recordings:
+        """Return the same samples, paired with other stimuli.
+
+        Parameters
+        ----------
+        stimuli : array of str, shape (sample,)
+        within : {"category"}, optional
+            They are of the same categories; what is learned from :meth:`elsewhere` is re-paired likewise.
+        """
         names = np.asarray(stimuli).astype(str)
         if names.shape != (len(self.table),):
             raise InputError(
@@ -428,39 +437,43 @@ class Recordings:
                 expected=f"({len(self.table)},), the stimulus of each sample",
                 todo="take them from the same selection of samples",
             )
-        repaired = self.repaired or bool((names != self.stimuli).any())
+        repaired = self.repaired
+        if (names != self.stimuli).any():
+            repaired = "category" if within and repaired != "freely" else "freely"
         return replace(self, table=self.table.assign(stimulus=names), repaired=repaired)
 
-    def elsewhere(self, source: str) -> Recordings | None:
-        """Return the training samples of the same voxels in another task, repeats averaged.
+    def elsewhere(self) -> Recordings | None:
+        """Return the training images of a subject whose samples are training samples of another task.
 
         If these samples are re-paired, so are those, at random: what is learned from them must not escape a null.
-
-        Parameters
-        ----------
-        source : str
-            A target that all stimuli of the task have.
 
         Returns
         -------
         Recordings or None
-            None if no task has this target and at least as many training stimuli as these samples.
+            Responses of the same voxels, repeats averaged. None if :func:`training_images` names no task, or if these
+            samples are not of the training split: of other splits, it is not known which images are held out with them.
         """
-        if self.store is None or source not in self.store.targets_available:
+        store = self.store
+        task = None if store is None else training_images(store, self.subject, self.task)
+        if store is None or task is None:
             return None
-        samples = self.store.samples(self.subject)
-        for task, whole in self.store.rank_tasks(self.subject, [source]):
-            shown = samples["stimulus"][(samples["task"] == task) & (samples["split"] == "train")].nunique()
-            if not whole or task == self.task or shown < len(set(self.stimuli.tolist())):
-                continue
-            found = Recordings.read(
-                self.store, self.subject, self.roi, task=task, split="train", center=self.center, scale=self.scale
+        samples = store.samples(self.subject)
+        own = samples["stimulus"][(samples["task"] == self.task) & (samples["split"] == "train")]
+        if not set(own).issuperset(self.stimuli.tolist()):
+            return None
+        if task not in self._elsewhere:
+            self._elsewhere[task] = Recordings.read(
+                store, self.subject, self.roi, task=task, split="train", center=self.center, scale=self.scale
             ).averaged()
-            if not self.repaired:
-                return found
-            seed = int(block_digest(self.stimuli)[:8], 16)  # another one for each way of pairing
-            return found.showing(np.random.default_rng(seed).permutation(found.stimuli))
-        return None
+        found = self._elsewhere[task]
+        if self.repaired == "no":
+            return found
+        labels = None
+        if self.repaired == "category":
+            labels = store.stimuli.set_index("id")["category"].loc[found.stimuli].to_numpy(str)
+        seed = int(block_digest(self.stimuli)[:8], 16)  # another one for each way of pairing
+        order = stimulus_permutations(len(found.table), 1, seed, labels)[0]
+        return found.showing(found.stimuli[order], within=None if labels is None else "category")
 
     def averaged(self) -> Recordings:
         """Return the mean over the samples of each stimulus, in order of first appearance."""
@@ -519,6 +532,31 @@ def stored_target(store: Store, source: str, stimuli: Sequence[str]) -> Any:
         return store.targets(source, stimuli=stimuli)
     found = store.images(stimuli) if source == "images" else store.frames(stimuli)
     return found / 255.0
+
+
+def training_images(store: Store, subject: str, task: str) -> str | None:
+    """Return the task that shows the most training images, if at least as many as another task has training stimuli.
+
+    Parameters
+    ----------
+    store : Store
+    subject, task : str
+        Whose training stimuli, of which task, are compared with the images.
+
+    Returns
+    -------
+    str or None
+        A task that shows images alone. None if no task has enough, or the store is open with a split column: its folds
+        are drawn for each kind of stimuli by itself, so an image may be close to a clip that is held out.
+    """
+    if store.split_column is not None:
+        return None
+    samples = store.samples(subject)
+    counts = samples[samples["split"] == "train"].groupby("task")["stimulus"].nunique()
+    images = set(store.stimuli["id"][store.stimuli["kind"] == "image"])
+    shown = {name: rows for name, rows in samples.groupby("task")["stimulus"] if name != task and name in counts}
+    enough = [name for name, rows in shown.items() if images.issuperset(rows) and counts[name] >= counts.get(task, 1)]
+    return max(enough, key=lambda name: int(counts[name]), default=None)
 
 
 def choose_shown_task(store: Store, subject: str, sources: Iterable[str], task: str | None) -> str:

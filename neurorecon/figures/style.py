@@ -537,14 +537,15 @@ def tag_simulated(figure: Figure) -> None:
     if is_tagged(figure):
         return
     right = figure.get_size_inches()[0] * 25.4 - 1.2
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    titles = [(text, text.get_window_extent(renderer)) for text in figure.texts]
+    titles = [(text, text.get_window_extent()) for text in figure.texts]
     text_mm(figure, right, 1.2, SIMULATED, ha="right", fontsize=6, color=GRAY, style="italic", gid=_TAG)
-    tag = figure.texts[-1].get_window_extent(renderer)
+    tag = figure.texts[-1].get_window_extent()
+    end = tag.x0 - 2 / 25.4 * figure.dpi  # 2 mm between them
     for text, box in titles:
         if box.overlaps(tag):
-            room = tag.x0 - 2 / 25.4 * figure.dpi - box.x0  # 2 mm between them
-            text.set_fontsize(text.get_fontsize() * max(0.5, room / box.width))
+            centered = text.get_horizontalalignment() == "center"  # then it shrinks on both sides
+            room = 2 * end - box.x0 - box.x1 if centered else end - box.x0
+            text.set_fontsize(text.get_fontsize() * max(0.4, room / box.width))
 
 
 def is_tagged(figure: Figure) -> bool:

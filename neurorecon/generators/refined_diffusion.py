@@ -257,7 +257,18 @@ class LayerLoss:
 
 
 def prepared(images: Tensor, settings: ClipSettings) -> Tensor:
-    """Return images, (image, rgb, y, x) in [0, 1], as CLIP takes them; gradients pass."""
+    """Return images as CLIP takes them: resized, and normalized by channel; gradients pass.
+
+    Parameters
+    ----------
+    images : Tensor, shape (image, rgb, y, x)
+        In [0, 1]; values outside are clipped.
+    settings : ClipSettings
+
+    Returns
+    -------
+    Tensor, shape (image, rgb, y, x)
+    """
     import torch
     from torch.nn import functional
 
@@ -271,9 +282,10 @@ def prepared(images: Tensor, settings: ClipSettings) -> Tensor:
 def token_losses(
     models: str | Path, wanted: Mapping[str, np.ndarray], mean: np.ndarray
 ) -> Callable[[Sequence[str]], Callable[[Tensor], Tensor]]:
-    """Return what returns how far images of some stimuli are from wanted vision tokens, as a function of tensors.
+    """Return the loss that pulls images toward wanted vision tokens, for ``toward`` of :class:`LatentDiffusion`.
 
-    It is 1 minus the cosine of both, without what all images have in common, mean over tokens.
+    The loss of an image is 1 minus the cosine of its tokens and the wanted ones, both without what all images have in
+    common, mean over tokens. A wanted token that hardly differs from the mean pulls nothing: it has no direction.
 
     Parameters
     ----------
@@ -283,6 +295,11 @@ def token_losses(
         Of each stimulus.
     mean : array, shape (token, channel)
         Of the training stimuli.
+
+    Returns
+    -------
+    callable
+        Of ids of stimuli; returns a function from their images, (image, rgb, y, x) in [0, 1], to losses, (image,).
     """
     import torch
     from torch.nn import functional
@@ -291,13 +308,16 @@ def token_losses(
 
     def losses_of(stimuli: Sequence[str]) -> Callable[[Tensor], Tensor]:
         common = torch.from_numpy(np.asarray(mean, dtype=np.float32))
-        given = torch.from_numpy(np.stack([wanted[name] for name in stimuli]).astype(np.float32)) - common
+        whole = torch.from_numpy(np.stack([wanted[name] for name in stimuli]).astype(np.float32))
+        given = whole - common
+        differs = (given.norm(dim=-1) > 1e-3 * whole.norm(dim=-1)).float()
 
         def loss(images: Tensor) -> Tensor:
             network = _clip_network(str(models), "clip", settings.source.sha256, str(images.device))
             tokens = vision_tokens(network, prepared(images.float(), settings))
             tokens = tokens / tokens[:, :1].norm(dim=-1, keepdim=True) - common.to(images.device)
-            found: Tensor = 1 - functional.cosine_similarity(tokens, given.to(images.device), dim=-1).mean(dim=1)
+            cosine = functional.cosine_similarity(tokens, given.to(images.device), dim=-1)
+            found: Tensor = 1 - (cosine * differs.to(images.device)).mean(dim=1)
             return found
 
         return loss

@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 import neurorecon
 from neurorecon.decoders.persistence import load_decoder
 from neurorecon.decoders.ridge import RidgeDecoder
-from neurorecon.decoders.samples import Recordings, choose_shown_task
+from neurorecon.decoders.samples import Recordings, choose_shown_task, training_images
 from neurorecon.decoders.smoother import predict_target_blocks
 from neurorecon.decoders.targets import Targets
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
@@ -74,9 +74,10 @@ class TargetSpec:
         Further targets of the store, on which the decoder is trained beside `source`: its ``fit`` gets a dict of all,
         in this order, and ``predict`` returns a dict of which `source` is used.
     elsewhere : str, optional
-        A target that stands for `source` in another task, as ``vqvae`` of images does for the first frames of clips. If
-        the subject has such a task with at least as many training stimuli, the decoder is trained on these: repeats are
-        averaged, responses are standardized on their own, and the target gets the mean of `source`.
+        A target of images that stands for `source`, as ``vqvae`` does for the first frames of clips. If the subject has
+        seen at least as many training images as stimuli of the task, the decoder is trained on the images: repeats are
+        averaged, responses are standardized on their own, and the target gets the mean of `source`. Not with other
+        samples than those of the training split, as in cross-validation; see :meth:`Recordings.elsewhere`.
 
     Examples
     --------
@@ -93,6 +94,15 @@ class TargetSpec:
     groups: int | str | None = None
     beside: tuple[str, ...] = ()
     elsewhere: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.elsewhere is not None and self.beside:
+            raise InputError(
+                f"{self.source!r} cannot be learned from images",
+                given=f"elsewhere={self.elsewhere!r}, beside={self.beside!r}",
+                expected="one of the two: images have no target beside",
+                todo="leave one out",
+            )
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -252,6 +262,11 @@ class System(BaseEstimator):
             In [0, 1].
         """
         raise self._without_diffusion()
+
+    @property
+    def pulls(self) -> bool:
+        """Whether what was decoded can pull images during sampling."""
+        return False
 
     def _without_diffusion(self) -> InputError:
         return InputError(
@@ -560,9 +575,12 @@ class System(BaseEstimator):
         """
         own = getattr(self, "models", None)
         more = [spec.elsewhere for spec in self.targets.values() if spec.elsewhere is not None]
+        pairs = [(subject, task) for subject in store.subjects for task in store.tasks(subject)] if more else []
+        if hasattr(self, "decoders_") or all(training_images(store, *pair) is None for pair in pairs):
+            more = []  # nothing is learned from them
         return ensure_targets(
             store,
-            [*self.sources, *(more if (store.stimuli["kind"] == "image").any() else ())],
+            [*self.sources, *more],
             models=models if models is not None or own == "bundled" else own,
             device=getattr(self, "device", None),
             progress=progress,
@@ -589,6 +607,8 @@ class System(BaseEstimator):
         self.decoders_, self.targets_, self.training_ = {}, {}, {}
         self.training_stimuli_ = recordings.table["stimulus"].astype(str).drop_duplicates().tolist()
         self.provenance_ = self._provenance(recordings, alone)
+        if learned := self.learned_elsewhere(recordings):
+            self.provenance_["elsewhere"] = learned
         digest, predicted, done, models = None, {}, None, getattr(self, "models", None)
         if folder is not None:
             digest = self.fit_digest(recordings, groups, alone=alone)
@@ -601,18 +621,16 @@ class System(BaseEstimator):
         for name, spec in specs.items():
             target = recordings.target(spec.source)
             beside = {source: recordings.target(source) for source in spec.beside}
+            other = recordings.elsewhere() if spec.elsewhere is not None else None
+            further = {} if other is None else {str(spec.elsewhere): other.target(str(spec.elsewhere))}
             if models is not None:
-                for source, stored in {spec.source: target, **beside}.items():
+                for source, stored in {spec.source: target, **beside, **further}.items():
                     require_networks(source, stored.attrs, models, f"the system {self.name!r}")
             self.targets_[name] = {
                 "dims": [str(dim) for dim in target.dims[1:]],
                 "shape": [int(size) for size in target.shape[1:]],
                 "attrs": dict(target.attrs),
             }
-            other = None if spec.elsewhere is None else recordings.elsewhere(spec.elsewhere)
-            if other is not None:
-                about = {"task": other.task, "target": spec.elsewhere, "stimuli": len(other.table)}
-                self.provenance_.setdefault("elsewhere", {})[name] = about
             kept = None if folder is None else _resume(folder, name, digest)
             if kept is not None:
                 self.decoders_[name], self.training_[name] = kept
@@ -641,12 +659,12 @@ class System(BaseEstimator):
                     predicted[name] = decoder.fit_and_predict(inputs, part, new, groups=labels)
             else:
                 place = folder if folder is not None else None if done is None else done.path
-                takes, further = inspect.signature(decoder.fit).parameters, dict[str, Path]()
+                takes, kept_in = inspect.signature(decoder.fit).parameters, dict[str, Path]()
                 if place is not None and "checkpoint" in takes:
-                    checkpoint = further["checkpoint"] = place / "training" / name
+                    checkpoint = kept_in["checkpoint"] = place / "training" / name
                 if coordinates is not None and "coordinates" in takes:
-                    further["coordinates"] = coordinates / f"{name}.npy"
-                decoder.fit(inputs, {spec.source: part, **beside} if beside else part, groups=labels, **further)
+                    kept_in["coordinates"] = coordinates / f"{name}.npy"
+                decoder.fit(inputs, {spec.source: part, **beside} if beside else part, groups=labels, **kept_in)
             self.decoders_[name], self.training_[name] = decoder, _moments(target)
             if folder is not None:
                 self._save_decoder(folder, name, decoder, digest)
@@ -672,7 +690,7 @@ class System(BaseEstimator):
     def _learned_elsewhere(
         self, name: str, spec: TargetSpec, other: Recordings, target: Any
     ) -> tuple[np.ndarray, Any, np.ndarray]:
-        """Return inputs, target and groups of a decoder that is trained on another task."""
+        """Return inputs, target and groups of a decoder that is trained on images."""
         responses = other.responses.astype(np.float64)
         _check_finite(responses)
         mean, scale = standardizer(responses)
@@ -681,7 +699,7 @@ class System(BaseEstimator):
         stand_in = spec.part(other.target(str(spec.elsewhere)))
         if stand_in.shape[1:] != target.shape[1:]:
             raise InputError(
-                f"{name!r} cannot be learned from another task",
+                f"{name!r} cannot be learned from images",
                 given=f"{spec.elsewhere} of the task {other.task!r} with features {stand_in.shape[1:]}",
                 expected=f"{target.shape[1:]}, as {spec.source} has",
                 todo="compute both targets with the same networks and sizes",
@@ -738,9 +756,17 @@ class System(BaseEstimator):
             if hasattr(decoder, "left_out_correlation_")
         }
 
+    def learned_elsewhere(self, recordings: Recordings) -> dict[str, dict[str, Any]]:
+        """Return what a fit to these samples learns from images, as :attr:`elsewhere_`."""
+        found = {}
+        for name, spec in self.targets.items():
+            if spec.elsewhere is not None and (other := recordings.elsewhere()) is not None:
+                found[name] = {"task": other.task, "target": spec.elsewhere, "stimuli": len(other.table)}
+        return found
+
     @property
     def elsewhere_(self) -> dict[str, dict[str, Any]]:
-        """What was learned from another task: its name, its target and the number of its stimuli, by target."""
+        """What was learned from images: their task, their target and their number, by target."""
         found: dict[str, dict[str, Any]] = getattr(self, "provenance_", {}).get("elsewhere", {})
         return found
 
@@ -823,7 +849,7 @@ class System(BaseEstimator):
             for name, spec in self.targets.items()
         }
         for name, spec in self.targets.items():
-            if spec.elsewhere is not None and (other := recordings.elsewhere(spec.elsewhere)) is not None:
+            if spec.elsewhere is not None and (other := recordings.elsewhere()) is not None:
                 specs[name] += [spec.elsewhere, block_digest(other.responses), block_digest(other.stimuli)]
         about = self._provenance(recordings, alone)
         del about["split_column"]  # of a split, only its training samples matter, so several share a fit

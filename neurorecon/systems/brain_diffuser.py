@@ -126,11 +126,16 @@ class BrainDiffuser(DiffusionSystem):
         """Return the correlation of vision tokens of images and the decoded ones, mean over tokens, (stimulus,)."""
         return correlate_target(self, "clip_vision", images, decoded)
 
+    @property
+    def pulls(self) -> bool:
+        """Whether decoded vision tokens can pull images: not those of another generator."""
+        return self.generator is None and "clip_vision" in self.targets
+
     def own_losses(self, decoded: Decoded) -> Any:
-        """Return how far images are from the decoded vision tokens."""
+        """Return how far images are from the decoded vision tokens, if these are there."""
         from neurorecon.generators.refined_diffusion import token_losses
 
-        if "clip_vision" not in decoded or self.generator is not None:
+        if "clip_vision" not in decoded:
             return None
         tokens = decoded["clip_vision"]
         mean = decoded.training["clip_vision"][0] if "clip_vision" in decoded.training else np.zeros(tokens.shape[1:])

@@ -143,7 +143,14 @@ class DiffusionSystem(System):
         """Return how well images, (stimulus, y, x, rgb), agree with what was decoded, (stimulus,); for `best_of`."""
 
     def own_losses(self, decoded: Decoded) -> Any:
-        """Return what pulls images toward what was decoded, as ``toward`` of a generator, or None."""
+        """Return what pulls images toward what was decoded, or None if that is not there; only if :attr:`pulls`.
+
+        Returns
+        -------
+        callable or None
+            The first part of ``toward`` of :class:`~neurorecon.generators.latent_diffusion.LatentDiffusion`: it takes
+            ids of stimuli, and returns a function from images to the loss of each.
+        """
         return None
 
     # -- what they share ----------------------------------------------------------------------------------------------

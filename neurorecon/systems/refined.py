@@ -70,8 +70,8 @@ class Refined(System):
         latents, times the noise that is left: so the pull ends with the noise.
     pull : float, optional
         How far the decoded vision tokens of CLIP pull the image while the mean is rendered at last, in the units of
-        `gradient` and in its place: an average is a blur, in which CLIP sees less. Only for systems that decode
-        ``clip_vision``.
+        `gradient` and in its place: an average is a blur, in which CLIP sees less. Only with an `average`, and for
+        systems that decode ``clip_vision``.
     rank : {"likelihood", "random"}, optional
         ``"random"`` takes images at random: a control for what the choice is worth.
     rois : mapping of str to str or tuple of str, optional
@@ -254,12 +254,19 @@ class Refined(System):
                 expected="best_of of 1 or more, average from 0 to best_of, a strength in again, no negative numbers",
                 todo="choose other values",
             )
-        if self.pull and "clip_vision" not in self.base.targets:
+        if self.pull and not self.base.pulls:
             raise InputError(
                 "this system decodes nothing that could pull images",
                 given=f"pull={self.pull!r}, system={self.base.name!r}",
-                expected="a system that decodes clip_vision",
+                expected="a system that decodes clip_vision, and generates by the network that takes it",
                 todo="leave pull out, or refine brain-diffuser",
+            )
+        if self.pull and not found["average"]:
+            raise InputError(
+                "without an average, nothing is rendered again that could be pulled",
+                given=f"pull={self.pull!r}, average={found['average']!r}",
+                expected="an average of 1 or more",
+                todo="choose average=, or leave pull out",
             )
         return found
 
@@ -298,7 +305,7 @@ def _refined(
         if not average:
             return np.asarray(likeliest[0])
         start = np.mean([base.encode(model.step(images, evidence, step)) for images in likeliest], axis=0)
-    if pull and (losses := base.own_losses(decoded)) is not None:
+    if pull and base.pulls and (losses := base.own_losses(decoded)) is not None:
         options["toward"] = losses, pull
     last: np.ndarray = next(base.variants(decoded, [seed], strengths=again[-1:], start=start, **options))
     return last

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import matplotlib
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
@@ -78,11 +79,12 @@ def test_simulated_data_cannot_be_saved_without_saying_so(tmp_path):
     assert [text.get_text() for text in figure.texts].count("simulated data") == 1
 
 
-def test_a_long_title_leaves_room_for_it(tmp_path):
-    figure = new_figure(75, 25)
-    text_mm(figure, 1.5, 1.2, "Variance explained by CLIP in each ROI of sub01", fontsize=8, weight="bold")
+@pytest.mark.parametrize(("left", "aligned"), [(1.5, "left"), (37.5, "center")])
+def test_a_long_title_leaves_room_for_it(tmp_path, left, aligned):
+    figure = Figure(figsize=(75 / 25.4, 1))  # any canvas
+    text_mm(figure, left, 1.2, "Variance explained by CLIP in each ROI of sub01", fontsize=8, ha=aligned)
     save_figure(figure, tmp_path / "x", {**RECORD, "simulated": True}, ("png",))
-    title, tag = (text.get_window_extent(figure.canvas.get_renderer()) for text in figure.texts)
+    title, tag = (text.get_window_extent() for text in figure.texts)
     assert 0 < title.x0 < title.x1 < tag.x0
 
 

@@ -11,7 +11,7 @@ from sklearn.base import clone
 import neurorecon as nr
 from neurorecon.analyses.system_maps import system_maps
 from neurorecon.datasets.recipe import Recipe
-from neurorecon.decoders.samples import Recordings
+from neurorecon.decoders.samples import Recordings, training_images
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.systems.base import Decoded
 from neurorecon.systems.diffusion import decode_frames
@@ -150,11 +150,59 @@ def test_what_is_learned_from_images_does_not_escape_a_null(with_images):
     np.testing.assert_array_equal(own, again)
     _, null = structure_of(with_images, samples=other)
     assert np.abs(own - null).max() > 0.1
-    images, permuted = train.elsewhere("vqvae"), other.elsewhere("vqvae")
+    images, permuted = train.elsewhere(), other.elsewhere()
     assert sorted(images.stimuli) == sorted(permuted.stimuli)
     assert (images.stimuli != permuted.stimuli).mean() > 0.5
     np.testing.assert_array_equal(images.responses, permuted.responses)
     assert system.fit_digest(train) == system.fit_digest(same) != system.fit_digest(other)
+
+
+def test_images_stay_in_their_category_as_clips_do(with_images):
+    train = Recordings.read(with_images, "subj01", task="videos", split="train")
+    category = with_images.stimuli.set_index("id")["category"]
+    labels = category.loc[train.stimuli].to_numpy()
+    paired = train.stimuli.copy()
+    for label in set(labels):
+        paired[labels == label] = np.roll(paired[labels == label], 1)
+    images, permuted = train.elsewhere(), train.showing(paired, within="category").elsewhere()
+    assert (images.stimuli != permuted.stimuli).any()
+    np.testing.assert_array_equal(category.loc[images.stimuli], category.loc[permuted.stimuli])
+    free = train.showing(paired, within="category").showing(np.roll(paired, 1)).elsewhere()
+    assert (category.loc[free.stimuli].to_numpy() != category.loc[images.stimuli].to_numpy()).any()
+
+
+def test_held_out_clips_are_not_known_from_images(with_images):
+    """Other samples than those of the training split, or other splits: nobody knows which images belong to them."""
+    every = Recordings.read(with_images, "subj01", task="videos")
+    assert every.elsewhere() is None
+    train = Recordings.read(with_images, "subj01", task="videos", split="train")
+    assert train.take(np.arange(4)).elsewhere() is not None
+    folds = nr.split(with_images, "random", target=STRUCTURE)
+    folds = folds.with_split(folds.split_columns[-1])
+    assert Recordings.read(folds, "subj01", task="videos", split="train").elsewhere() is None
+    found = nr.reconstruct(
+        with_images, NAME, subject="subj01", task="videos", cross_validate="stimulus", metrics=["psnr_frames"],
+        options={"without": (SEMANTICS, ENERGY), "first_stage_only": True, "device": "cpu"}, n_permutations=9,
+    )  # fmt: skip
+    assert found.chosen["learned_elsewhere"] == {}
+
+
+def test_clips_do_not_stand_for_images(with_images):
+    """Only images teach structure, however many there are of something else."""
+    assert training_images(with_images, "subj01", "videos") == "images"
+    assert training_images(with_images, "subj01", "images") is None
+
+
+def test_images_without_latents_say_what_to_compute(tmp_path):
+    options = {"subjects": 1, "voxels": 100, "train_images": 6, "test_images": 1, "train_videos": 4, "test_videos": 2}
+    options |= {"test_video_repeats": 1, "test_image_repeats": 1}
+    recipe = Recipe(name="both", reader="scenes", targets=[STRUCTURE], options=options)
+    lacking = nr.build(recipe, tmp_path / "s.icechunk", progress=False)
+    train = Recordings.read(lacking, "subj01", task="videos", split="train")
+    with pytest.raises(InputError, match=r"(?s)vqvae.*neurorecon features --target vqvae"):
+        structure_of(lacking, samples=train)
+    system, _ = structure_of(lacking)  # a store is given what it lacks
+    assert system.elsewhere_[STRUCTURE]["stimuli"] == 6
 
 
 def test_structure_is_learned_from_clips_where_there_are_fewer_images(store):

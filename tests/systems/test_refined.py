@@ -210,6 +210,13 @@ def test_what_was_decoded_pulls_the_mean(own):
     np.testing.assert_array_equal(generated(system, rest, pull=0.3), generated(system, rest, pull=0.0))
     with pytest.raises(InputError, match="decodes nothing that could pull"):
         generated(system, decoded, system="takagi", options={}, pull=0.1)
+    with pytest.raises(InputError, match="without an average"):
+        generated(system, decoded, average=0, pull=0.1)
+    # At the mean of training, what is left of a token is a rounding error, which has no direction.
+    tokens, mean = decoded["clip_vision"], decoded.training["clip_vision"][0]
+    mean = decoded.with_(clip_vision=tokens.copy(data=np.broadcast_to(mean * np.float32(1 + 1e-6), tokens.shape)))
+    same = (generated(system, mean, pull=pull) for pull in (0.3, 0.0))
+    np.testing.assert_allclose(*same, atol=1e-4)
 
 
 def test_the_pull_is_toward_the_tokens_of_the_target(own):

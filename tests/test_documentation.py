@@ -67,7 +67,7 @@ NOT_RUN = {
     ("docs/systems/neurorecon.md", "neurorecon reconstruct --system neurorecon --roi visual --no-controls"):
         "several images of each stimulus; a refinement is run from docs/refinement.md",
     ("docs/validation.md", "neurorecon reconstruct --system neurorecon --models bundled --cross-validate category "
-     "--no-controls"): "several images of each figure in each of ten folds; a refinement is run from docs/refinement.md",
+     "--no-controls"): "several images of each figure in ten folds; a refinement is run from docs/refinement.md",
     ("docs/features.md", "accelerate launch --num_processes 4 -m neurorecon.cli features --store STORE --target "
      "clip_vision --models published"): "four graphics cards; two processes run in tests/features/test_processes.py",
     ("docs/features.md", "neurorecon features --store STORE --target clip_vision --scheduler local"):

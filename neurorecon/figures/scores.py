@@ -412,7 +412,7 @@ def score_rows(
         figure = new_figure(full, top + lines * (tall + 13.0) + (2.75 * (text.count("\n") + 1) if text else 0))
         for number, metric in enumerate(metrics):
             line, place = divmod(number, per_line)
-            axes: Any = axes_mm(figure, left + place * wide + 1.5, top + line * (tall + 13.0), wide - 4.0, tall)
+            axes: Any = axes_mm(figure, left + place * wide + 1.5, top + line * (tall + 13.0), wide - 6.5, tall)
             if nulls is not None and metric in nulls and np.isfinite(nulls[metric]).all():
                 axes.axvspan(*np.percentile(nulls[metric], [2.5, 97.5]), color=LIGHT, linewidth=0)
             for height, name in enumerate(rows):

@@ -292,17 +292,16 @@ def test_first_settings(score):
 
 @pytest.mark.benchmark
 def test_last_settings(score):
-    """By identification from the probe's features, in place of its verdicts: of 100 images with four seeds, a share of
-    verdicts is known to .02 or so. One image less is scored, too, because six take more than four times as long as
-    brain-diffuser."""
+    """The defaults are as good as the best: of 100 images with four seeds, a mean is known to .003 or so. They have five
+    images in place of six, because six take more than four times as long as brain-diffuser.
+
+    The probe's features identify images, too, in place of its verdicts, a share of which is known to .02 or so.
+    """
 
     def mean(settings):
         found = score(settings, SEEDS, (*DECIDE, "probe"))
         return sum(found[name] for name in DECIDE) / len(DECIDE)
 
-    best = max(LAST, key=mean)
-    fewer = {**best, "best_of": 5}
-    assert mean(fewer) > mean(best) - 0.002
     own = nr.load_system("neurorecon").settings
-    chosen = from_start(fewer)
-    assert chosen == {name: own[name] for name in chosen}
+    defaults = {name: own[name] for name in from_start({})}
+    assert mean(defaults) > max(mean(settings) for settings in LAST) - 0.003

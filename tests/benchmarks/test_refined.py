@@ -292,10 +292,10 @@ def test_first_settings(score):
 
 @pytest.mark.benchmark
 def test_last_settings(score):
-    """The defaults are as good as the best: of 100 images with four seeds, a mean is known to .003 or so. They have five
-    images in place of six, because six take more than four times as long as brain-diffuser.
+    """The defaults are as good as the best: of 100 images with four seeds, a mean is known to .003 or so.
 
-    The probe's features identify images, too, in place of its verdicts, a share of which is known to .02 or so.
+    They have five images in place of six, because six take more than four times as long as brain-diffuser. The probe's
+    features identify images, too, in place of its verdicts, a share of which is known to .02 or so.
     """
 
     def mean(settings):

@@ -534,18 +534,21 @@ def wrap_mm(figure: Figure, text: str, width: float, size: float) -> str:
 
 def tag_simulated(figure: Figure) -> None:
     """Write "simulated data" in the upper right corner, once; a title that reaches there gets smaller."""
+    from matplotlib.backends.backend_agg import RendererAgg
+
     if is_tagged(figure):
         return
+    renderer = RendererAgg(*figure.bbox.size, figure.dpi)  # whatever canvas the figure has
     right = figure.get_size_inches()[0] * 25.4 - 1.2
-    titles = [(text, text.get_window_extent()) for text in figure.texts]
+    titles = [(text, text.get_window_extent(renderer)) for text in figure.texts]
     text_mm(figure, right, 1.2, SIMULATED, ha="right", fontsize=6, color=GRAY, style="italic", gid=_TAG)
-    tag = figure.texts[-1].get_window_extent()
+    tag = figure.texts[-1].get_window_extent(renderer)
     end = tag.x0 - 2 / 25.4 * figure.dpi  # 2 mm between them
     for text, box in titles:
         if box.overlaps(tag):
             centered = text.get_horizontalalignment() == "center"  # then it shrinks on both sides
             room = 2 * end - box.x0 - box.x1 if centered else end - box.x0
-            text.set_fontsize(text.get_fontsize() * max(0.4, room / box.width))
+            text.set_fontsize(text.get_fontsize() * max(0.4, 0.97 * room / box.width))  # hinting rounds widths
 
 
 def is_tagged(figure: Figure) -> bool:

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import matplotlib
 import pytest
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -84,7 +85,8 @@ def test_a_long_title_leaves_room_for_it(tmp_path, left, aligned):
     figure = Figure(figsize=(75 / 25.4, 1))  # any canvas
     text_mm(figure, left, 1.2, "Variance explained by CLIP in each ROI of sub01", fontsize=8, ha=aligned)
     save_figure(figure, tmp_path / "x", {**RECORD, "simulated": True}, ("png",))
-    title, tag = (text.get_window_extent() for text in figure.texts)
+    renderer = RendererAgg(*figure.bbox.size, figure.dpi)
+    title, tag = (text.get_window_extent(renderer) for text in figure.texts)
     assert 0 < title.x0 < title.x1 < tag.x0
 
 

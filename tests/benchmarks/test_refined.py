@@ -83,8 +83,8 @@ LAST = [
     {"step": 0.2},
     {"average": 3},
     STEPPED,
-    *({"step": 0.2, "average": average, "pull": 0.15} for average in (2, 3, 4)),
-    *({"step": 0.2, "average": average, "pull": 0.3} for average in (2, 3)),
+    *({**STEPPED, "pull": pull} for pull in (0.15, 0.3)),
+    {**STEPPED, "pull": 0.15, "average": 4},
     *({**STEPPED, "pull": pull, "again": (0.25,)} for pull in (0.15, 0.3)),
 ]
 

@@ -142,6 +142,6 @@ with journal_style():
     axis.axhline(0.5, color="#888888", linewidth=0.6, linestyle=":")
     axis.set_xlabel("hrf_delay: onset of the clip to the volume (s)")
     axis.set_ylabel("two-way identification")
-    axis.legend(frameon=False)
+    axis.legend(frameon=False, loc="upper left")
 save_figure(figure, OUT / "delays", record)
 print(f"figures and tables: {OUT}")
